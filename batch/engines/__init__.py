@@ -30,12 +30,12 @@ def default() -> str:
     return name
 
 
-def check(name: str, devices: str | None, ray_address: str, root: Path) -> None:
-    """Raise :class:`UserError` for an engine that cannot be, before a run makes its folder ``root``."""
+def check(name: str, devices: str | None, ray_address: str) -> None:
+    """Raise :class:`UserError` for an engine that cannot be, before anything is downloaded or begun."""
     if name == "ray":
         from batch.engines.ray import engine
 
-        engine.check(devices, ray_address, root)
+        engine.check(devices, ray_address)
 
 
 def make(

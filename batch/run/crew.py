@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batch import engines
 from batch.base import hardware
 from batch.base.devices import one
 from batch.plan.known import EstimateSource
@@ -34,7 +33,7 @@ def expected(plan: Plan, options: Options) -> tuple[Seat, ...]:
 
     Raises :class:`~batch.base.errors.UserError` for devices that are none.
     """
-    engine = options.engine or engines.default()
+    engine = options.engine_name
     if plan.kind == RunKind.MEASURE or engine == "local":
         kinds = hardware.each(one(options.devices))
     else:

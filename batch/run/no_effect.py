@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> None:
     """Raise :class:`UserError` for an option that does nothing on this kind of run, or with this engine."""
     refuse_shard(plan, options)
-    if options.ray_address and (options.engine or engines.default()) != "ray":
+    if options.ray_address and options.engine_name != "ray":
         raise UserError(f"--ray-address {options.ray_address} has no effect without --engine ray")
     if plan.kind == RunKind.MEASURE:
         refused = {
@@ -37,7 +37,7 @@ def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> 
         return
     if options.retry_oom:
         raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
-    if (options.engine or engines.default()) == "local":
+    if options.engine_name == "local":
         for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
             if value:
                 raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
@@ -51,7 +51,7 @@ def refuse_shard(plan: Plan, options: Options) -> None:
             f"--shard {options.shard}: a measurement is alone on one card, and is not divided. Leave --shard out; "
             "to measure several cards, give each a run folder of its own with --out"
         )
-    if options.shard is not None and (options.engine or engines.default()) == "ray":
+    if options.shard is not None and options.engine_name == "ray":
         asked = "--engine ray" if options.engine else f"{engines.VARIABLE}=ray"
         raise UserError(
             f"--shard {options.shard} with {asked}: Ray divides the job by itself. Leave one of the two out"

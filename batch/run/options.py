@@ -60,6 +60,11 @@ class Options:
     """Of a queue: the worker that its runs share. Who is told hears of one of these runs only where it failed."""
 
     @property
+    def engine_name(self) -> str:
+        """The one that renders. Raises :class:`~batch.base.errors.UserError` for a default that is none."""
+        return self.engine or engines.default()
+
+    @property
     def lasting(self) -> tuple[str, ...]:
         """What whoever goes on with the run gives again: ``--devices=0,1``. Each option is one word.
 
@@ -67,7 +72,7 @@ class Options:
         The shard is the folder's to know.
         """
         own = (text for text in self.overrides if text.partition("=")[0].strip() != "notify")
-        on_ray = (self.engine or engines.default()) == "ray"  # in another shell its variables may be others
+        on_ray = self.engine_name == "ray"  # in another shell its variables may be others
         values = {
             "--engine": self.engine or ("ray" if on_ray else ""),
             "--ray-address": self.ray_address or (os.environ.get("RAY_ADDRESS", "") if on_ray else ""),

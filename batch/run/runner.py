@@ -90,7 +90,7 @@ def check(manifest_path: Path, options: Options, online: FetchOptions) -> Prepar
         raise UserError(job.impossible[0])
     job.folder.check(plan.name, plan.kind)
     if plan.kind == RunKind.RENDER and not job.folder.exists():  # else there may be nothing left to render
-        engines.check(options.engine or engines.default(), options.devices, options.ray_address, job.folder.root)
+        engines.check(options.engine_name, options.devices, options.ray_address)
     return job
 
 

@@ -214,14 +214,14 @@ def _myself(token: str) -> Holder:
 @contextmanager
 def _beating(state: Path, data: bytes) -> Iterator[None]:
     """Refresh ``lock.json``, which holds ``data``, for as long as it is this holder's."""
-    done, locked = threading.Event(), _identity(state)
+    done, file = threading.Event(), _identity(state)
 
     def beat() -> None:
         while not done.wait(signs.BEAT_S):
             with suppress(OSError):
                 if _read(state) is not None:
                     signs.give(state / HOLDER, data)
-                elif _identity(state) == locked:
+                elif _identity(state) == file:
                     _write_again(state / HOLDER, data)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -112,7 +112,10 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"ends_by": "--until 2096-10-02 07:06", "ends_with": 30}, "stops on 2096-10-0"),
+        (  # about noon in UTC: that day in every zone
+            {"ends_by": "--until 2096-10-02 11:06", "ends_with": 30, "ends_at": 4e9 + 4 * 3600},
+            "stops on 2096-10-02 about",
+        ),
         ({"state": RunState.PAUSED, "ends_at": None, "per_hour": None}, "about 30m 00s once resumed"),
         (
             {

@@ -37,11 +37,10 @@ SAID_S = 10.0
 """Ray has found no device by then: it is said that the run waits for one."""
 
 
-def check(devices: str | None, address: str, root: Path) -> None:
-    """Raise :class:`UserError` for what is wrong whatever is rendered, before anything is downloaded or begun."""
+def check(devices: str | None, address: str) -> None:
+    """See :func:`batch.engines.check`."""
     resource(devices)
     require()
-    _refuse_rays_own(root.absolute())
     if joins(address):
         reached(address)
 

@@ -20,12 +20,13 @@ import pytest
 
 from batch.base.errors import UserError
 from batch.engines.ray.cluster import QUIET, Cluster, _hushed, without_devices
-from batch.engines.ray.engine import check
+from batch.engines.ray.engine import RayEngine
 from batch.run.steering import Steering
 from tests.conftest import SMALL
 from tests.engines.nights import FAKE_RUN, process_engine, until_an_image
 from tests.engines.ray.conftest import MANY
 from tests.engines.two_gpus import STORE
+from tests.fake_session import FakeBackend
 from tests.helpers import hashes
 
 ray = pytest.importorskip("ray")
@@ -174,9 +175,9 @@ def test_the_address_of_the_job_server_is_told_from_that_of_a_cluster(monkeypatc
 
 
 def test_a_run_folder_in_rays_copy_of_a_working_dir_is_refused():
-    root = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1a2b/outputs/night")
+    state = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1a2b/outputs/night/.run")
     with pytest.raises(UserError, match="--out /path/to/night"):
-        check(None, "", root)
+        RayEngine(state, FakeBackend()).start(None, Steering(), most=1)
 
 
 def test_a_run_that_cannot_reach_its_cluster_leaves_nothing(cli, manifest, work):
