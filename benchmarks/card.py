@@ -5,8 +5,9 @@
 
 Eleven sections, each in a process of its own with a deadline: what is there, what the card can do, what the meter
 sees, SANA 1.6B at 5376x3072 stage by stage, its kernels done otherwise, decoding beside diffusers', every memory
-step at 1024x1024, compiled blocks, the plain loop, a memory limit, and decoding in one piece. Needs no network and
-no weights; benchmarks/card-requirements.txt has what is to be installed.
+step at 1024x1024, compiled blocks, the plain loop, a memory limit, and decoding in one piece. A twelfth, the model
+with kernels of its own, is for a second visit: --only 12. Needs no network and no weights;
+benchmarks/card-requirements.txt has what is to be installed.
 
 Every figure is a row of card.csv and card.jsonl in DIR as soon as it is there, beside what was predicted for it:
 memory by what `plan` predicts, time by what the work takes at best at the rates measured. A table of the headlines
@@ -76,18 +77,22 @@ SECTIONS = tuple(
         (2, RATES, 8, "benchmarks.card_device:speeds"),
         (3, "meter", 20, "benchmarks.card_device:meter"),
         (4, "session", 40, "benchmarks.card_stages:session"),
-        (5, "kernels", 30, "benchmarks.card_kernels:kernels"),
+        (5, "kernels", 40, "benchmarks.card_kernels:kernels"),
         (6, "decode", 20, "benchmarks.card_decode:decode"),
         (7, "steps", 60, "benchmarks.card_settings:steps"),
         (8, "compile", 80, "benchmarks.card_settings:compiled"),
         (9, "loop", 160, "benchmarks.card_programs:loop"),
         (10, "limit", 30, "benchmarks.card_programs:limit"),
         (11, "full decode", 10, "benchmarks.card_decode:whole"),
+        (12, "fused", 120, "benchmarks.card_fused:fused"),
     )
 )
 
 SHORT = (1, 2, 4, 5, 8)
 """Sections of a visit of four minutes."""
+
+FIRST = tuple(range(1, 12))
+"""Of one of nine. The rest is for a second visit: the kernels tried there are not in the program yet."""
 
 
 def visit(sections: Sequence[Section], bench: Bench, out: Path, minutes: float, context: Any = None) -> int:
@@ -230,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.cpu and not nvml.cards():
         parser.error("there is no NVIDIA card here; --cpu goes through the same with tiny models")
-    whole = [section for section in SECTIONS if given.minutes > 4 or section.number in SHORT]
+    whole = [section for section in SECTIONS if section.number in (SHORT if given.minutes == 4 else FIRST)]
     now = datetime.now()  # noqa: DTZ005 - the user's own
     out = Path("outputs", f"card-{now:%Y%m%d-%H%M%S}") if given.out is None else Path(given.out)
     try:

@@ -40,6 +40,7 @@ PRELOADED = (
     "diffusers.models.autoencoders.autoencoder_dc", "transformers.models.gemma2.modeling_gemma2",
     "batch.render.session", "batch.render.cap", "benchmarks.card_device", "benchmarks.card_kernels",
     "benchmarks.card_stages", "benchmarks.card_decode", "benchmarks.card_settings", "benchmarks.card_programs",
+    "benchmarks.card_fused",
 )  # fmt: skip
 
 CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
