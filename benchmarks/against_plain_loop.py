@@ -334,27 +334,35 @@ def compare(given: argparse.Namespace) -> None:
         run_plain(job, loop, costs, threads)
         for side in ours:
             run_ours(job, side, threads)
-    work = Work(*(statistics.median(cost[name] for cost in costs) for name in ("flops", "burst", "sustained")))
-    report(job, [loop, *ours], work, given, model.guidance)
+            # Now and not at the end alone: who ends it early has what was measured.
+            work = Work(
+                *(statistics.median(cost[name] for cost in costs) for name in ("flops", "burst", "sustained"))
+            )
+            sides = [each for each in (loop, *ours) if each.per_image]
+            settings, rows = kept(job, sides, work, given.csv, model.guidance)
+    print(heading(settings, work))
+    print(pd.DataFrame(rows).round(3).to_string(index=False))
+    print(f"\n{summary(rows)}")
+    for side in ours:
+        print(f"{side.name}: {same(loop.pictures, side.pictures)}")
 
 
-def report(job: Job, sides: list[Side], work: Work, given: argparse.Namespace, guidance: float) -> None:
+def kept(
+    job: Job, sides: list[Side], work: Work, path: Path | None, guidance: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Write the table anew: what was compared, and a row for each side."""
     import torch
 
     card = torch.cuda.get_device_name() if job.device != "cpu" else f"{platform.machine()}, {os.cpu_count()} cores"
     rows = [row(side, work) for side in sides]
     settings = {"device": card, "model": job.model, "size": job.size, "steps": job.steps, "guidance": guidance,
-                "images": job.images, "rounds": given.rounds, "torch": torch.__version__,
+                "images": job.images, "rounds": len(sides[0].per_image), "torch": torch.__version__,
                 "tflop_per_image": work.flops / 1e12, "matrix_tflops_burst": work.burst / 1e12,
                 "matrix_tflops_sustained": work.sustained / 1e12}  # fmt: skip
-    path = given.csv or ROOT / "docs" / "benchmarks" / f"against_plain_loop-{file_name(card)}.csv"
+    path = path or ROOT / "docs" / "benchmarks" / f"against_plain_loop-{file_name(card)}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame([{**settings, **item} for item in rows]).to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
-    print(heading(settings, work))
-    print(pd.DataFrame(rows).round(3).to_string(index=False))
-    print(f"\n{summary(rows)}")
-    for side in sides[1:]:
-        print(f"{side.name}: {same(sides[0].pictures, side.pictures)}")
+    return settings, rows
 
 
 def heading(settings: dict[str, Any], work: Work) -> str:

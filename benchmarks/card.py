@@ -40,7 +40,7 @@ from benchmarks.card_bench import CARD, COPY, CPU, FLOAT32, MATRIX, Bench, Rates
 from benchmarks.card_predictions import Predictor  # noqa: E402
 from benchmarks.card_rows import STATUS, WELL, Row, Rows, table  # noqa: E402
 
-MORE = 1.5
+MORE = 3.0
 """By which a section may go beyond its own time while there is some that no later section needs."""
 
 STARTING_S = 2.0
@@ -49,8 +49,8 @@ STARTING_S = 2.0
 LEAST_S = 3.0
 """With less time than that no section is started."""
 
-LAST_S = 30.0
-"""For predictions that are not there when the last section has ended."""
+LAST_S = 10.0
+"""For predictions that are not there when the last section has ended: they were begun with the first."""
 
 RATES = "rates"
 """The section that finds what the device can do."""
@@ -73,17 +73,17 @@ class Section:
 SECTIONS = tuple(
     Section(number=number, name=name, seconds=seconds, work=work)
     for number, name, seconds, work in (
-        (1, "versions", 20, "benchmarks.card_device:versions"),
-        (2, RATES, 8, "benchmarks.card_device:speeds"),
+        (1, "versions", 10, "benchmarks.card_device:versions"),
+        (2, RATES, 14, "benchmarks.card_device:speeds"),
         (3, "meter", 20, "benchmarks.card_device:meter"),
-        (4, "session", 40, "benchmarks.card_stages:session"),
-        (5, "kernels", 40, "benchmarks.card_kernels:kernels"),
+        (4, "session", 32, "benchmarks.card_stages:session"),
+        (5, "kernels", 50, "benchmarks.card_kernels:kernels"),
         (6, "decode", 20, "benchmarks.card_decode:decode"),
-        (7, "steps", 60, "benchmarks.card_settings:steps"),
-        (8, "compile", 80, "benchmarks.card_settings:compiled"),
+        (7, "steps", 70, "benchmarks.card_settings:steps"),
+        (8, "compile", 70, "benchmarks.card_settings:compiled"),
         (9, "loop", 160, "benchmarks.card_programs:loop"),
-        (10, "limit", 30, "benchmarks.card_programs:limit"),
-        (11, "full decode", 10, "benchmarks.card_decode:whole"),
+        (10, "limit", 48, "benchmarks.card_programs:limit"),
+        (11, "full decode", 14, "benchmarks.card_decode:whole"),
         (12, "fused", 120, "benchmarks.card_fused:fused"),
     )
 )

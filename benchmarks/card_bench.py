@@ -37,17 +37,17 @@ STEP_SETTINGS: tuple[tuple[str, str], ...] = (
     ("model_cpu_offload", "model_cpu_offload"),
     ("group_offload", "group_offload(block, 1)"),
     ("group_offload", "group_offload(leaf)"),
-    ("sequential_cpu_offload", "sequential_cpu_offload"),
-    ("text_encoder_offload", "text_encoder_offload"),
     ("fp8_weights", "fp8_weights"),
     ("quantize", "quantize(bnb8)"),
     ("quantize", "quantize(bnb4)"),
     ("quantize", "quantize(torchao_int8)"),
     ("quantize", "quantize(torchao_float8)"),
+    ("text_encoder_offload", "text_encoder_offload"),
+    ("sequential_cpu_offload", "sequential_cpu_offload"),
     ("text_encoder_cpu", "text_encoder_cpu"),
     ("vae_cpu", "vae_cpu"),
 )
-"""Every memory step and how it is asked for: those that compute on the CPU last, since they may take longest."""
+"""Every memory step and how it is asked for; those last that may take longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,13 @@ def speeds(bench: Bench, say: Say) -> None:
         predicted=told.bandwidth / 1e9 if told else None, note="data sheet" if told else "", headline=True,
     )  # fmt: skip
     kinds = {MATRIX: bench.large.dtype, FLOAT32: "float32"}
-    rate = cache(lambda dtype: rates.matrix_rate(bench.device, getattr(torch, dtype), seconds=bench.load_s))
+
+    @cache  # on a CPU both are one
+    def rate(dtype: str) -> rates.MatrixRate:
+        # Float32 draws less power: a second says what a night does.
+        seconds = bench.load_s if dtype == bench.large.dtype else bench.load_s / 3
+        return rates.matrix_rate(bench.device, getattr(torch, dtype), seconds=seconds)
+
     for name, dtype in kinds.items():
         most = (told.matrix if name == MATRIX else told.float32) / 1e12 if told else None
         found = rate(dtype)
@@ -198,11 +204,11 @@ def _limit(bench: Bench, _found: Meter, say: Say) -> None:
 
 
 def _take_all(device: str, limit: int, sending: Connection) -> None:
-    said, taken = cap(device, limit), []
+    said, found, taken = cap(device, limit), Meter(device), []
     try:
         while True:
             taken.append(torch.ones(PIECE, dtype=torch.uint8, device=device))
     except torch.OutOfMemoryError:
         pass
     torch.cuda.synchronize(device)
-    sending.send((said, Meter(device).on_device() or 0, torch.cuda.memory_allocated(device)))
+    sending.send((said, found.on_device() or 0, torch.cuda.memory_allocated(device)))

@@ -66,7 +66,7 @@ def _decoded(
     camera: Camera, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], say: Say, name: str
 ) -> Any:
     """Pixels, after a picture that loads and compiles what there is to."""
-    _, first = camera.decoded(task, latents, steps)
+    first = camera.decoded(task, latents, steps)[1]  # its pixels go: the next picture has their room
     pixels, peak = camera.decoded(task, latents, steps)
     note = f"the first took {first.seconds:.3g} s"
     say(f"{name}: decode", peak.seconds, "s", of=DECODE, note=note, headline=True)

@@ -225,10 +225,16 @@ def _stderr_in(log: Path) -> Iterator[None]:
 
 
 def touch(bench: Bench, _say: Say) -> None:
-    """Compute something on the device: in a process that was forked from one that had asked CUDA this fails."""
+    """Compute something on the device: in a process that was forked from one that had asked CUDA this fails.
+
+    It reads the libraries of products, convolutions and attention from the disk, before a section's time is taken.
+    """
     import torch
 
-    assert float(torch.ones(1, device=bench.device).sum()) == 1.0
+    ones = torch.ones(1, 64, 64, 64, device=bench.device, dtype=getattr(torch, bench.large.dtype))
+    assert float((ones[0, 0] @ ones[0, 0])[0, 0]) == 64.0
+    torch.nn.functional.conv2d(ones.to(memory_format=torch.channels_last), ones[0, :, :3, :3].expand(64, 64, 3, 3))
+    assert float(torch.nn.functional.scaled_dot_product_attention(ones, ones, ones).max()) == 1.0
 
 
 def choose(bench: Bench, log: Path) -> Any:

@@ -51,10 +51,10 @@ class Camera:
         self._family = source.family
         self.session = DiffusersSession(source, scene.dtype, bench.device)
 
-    def encoded(self, task: Task) -> tuple[list[bytes], StagePeak]:
-        """The embeddings of a task's texts, and what the larger of them took."""
+    def encoded(self, task: Task) -> tuple[list[bytes], list[StagePeak]]:
+        """The embeddings of a task's texts, and what each took; the first text warms up."""
         made = [self.session.encode(text, silent) for text in encode_tasks(task, self._family, self.bench.device)]
-        return [item.value for item in made], max((item.peak for item in made), key=lambda peak: peak.seconds)
+        return [item.value for item in made], [item.peak for item in made]
 
     def denoised(
         self, tasks: Sequence[Task], embeds: list[bytes], steps: tuple[Call, ...]
@@ -109,9 +109,9 @@ def _texts(camera: Camera, task: Task, say: Say) -> list[bytes]:
     _, cold = camera.encoded(task)
     embeds, warm = camera.encoded(task)
     say("text encoder: load and first texts", time.perf_counter() - start, "s")
-    say("encode: first text", cold.seconds, "s")
-    say("encode: a text", warm.seconds, "s")
-    camera.tell("encode", "encode", warm)
+    say("encode: first text", cold[0].seconds, "s")
+    say("encode: a text", warm[-1].seconds, "s")
+    camera.tell("encode", "encode", warm[-1])
     return embeds
 
 
@@ -135,7 +135,7 @@ def _denoising(camera: Camera, task: Task, embeds: list[bytes], steps: tuple[Cal
 
 def _decoding(camera: Camera, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], say: Say) -> Any:
     give_back(camera.bench.device)
-    _, cold = camera.decoded(task, latents, steps)
+    cold = camera.decoded(task, latents, steps)[1]  # its pixels go: the next picture has their room
     say("decode: the first", cold.seconds, "s")
     pixels, peak = camera.decoded(task, latents, steps)
     say("decode", peak.seconds, "s", of=DECODE, headline=True)

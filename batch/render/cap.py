@@ -24,8 +24,8 @@ def cap(device: str, limit: int) -> str:
 
     Raises :class:`UserError` where the limit is no limit, or leaves nothing, or cannot be held.
     """
-    devices.use(device)
     meter = Meter(device)  # asks what is in use before this process takes its first byte
+    devices.use(device)  # which takes some
     total = torch.cuda.get_device_properties(device).total_memory
     # cuBLAS and cuDNN load what they work with: it is context, and stays.
     for dtype in (torch.float32, torch.bfloat16):

@@ -52,8 +52,8 @@ class DiffusersSession:
         self._source = source
         self._dtype = dtype
         self._device = device
+        self._meter = Meter(device, from_empty=measure)  # before CUDA takes anything
         devices.use(device)
-        self._meter = Meter(device, from_empty=measure)
         self._shelf = Shelf(device, keeps=source.keeps_encoders)
         self._oddities = Oddities()
         self._load_s: float | None = None

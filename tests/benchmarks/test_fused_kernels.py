@@ -55,6 +55,10 @@ def test_the_model_computes_the_same_with_them(interpreted, name):
     assert 0 < interpreted[f"model: {name}"]["apart"] < 0.01
 
 
+def test_blocks_share_what_is_compiled(interpreted):
+    assert interpreted["model: compiled"]["graphs"] <= 2  # the first block's tokens lie otherwise
+
+
 def test_nothing_of_them_is_left_in_a_model(interpreted):
     assert interpreted["model: afterwards"]["apart"] == 0
 

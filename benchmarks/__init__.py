@@ -1,0 +1,1 @@
+"""What the documentation's figures come from: each script prints some."""
