@@ -1,7 +1,8 @@
-"""Blocks of a denoiser that are alike, gone through once: twenty billion parameters are sixty equal blocks.
+"""Blocks of a model that are alike, gone through once: twenty billion parameters are sixty equal blocks.
 
 Under :mod:`batch.render.live` a block has no numbers, so one of the same classes and shapes, with arguments of the
-same shapes, takes as much memory and gives tensors of the same shapes.
+same shapes, takes as much memory and gives tensors of the same shapes. So does what it leaves behind: language
+models put keys and values of every layer into a cache that they are called with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
+from transformers.cache_utils import Cache
 
 if TYPE_CHECKING:
     from batch.render.live import Live
@@ -28,7 +30,7 @@ _LARGE = 2**16
 @contextmanager
 def once(blocks: Iterable[nn.Module], live: Live) -> Iterator[None]:
     """While it lasts, of equal blocks one goes through each shape of arguments; the others take as much."""
-    known: dict[Hashable, tuple[int, _Made]] = {}
+    known: dict[Hashable, tuple[int, int, _Made]] = {}
     own = [(block, block.forward) for block in blocks if "forward" not in vars(block)]
     for block, forward in own:
         block.forward = partial(_again, forward, _kind(block), known, live)
@@ -42,7 +44,7 @@ def once(blocks: Iterable[nn.Module], live: Live) -> Iterator[None]:
 def _again(
     forward: Callable[..., object],
     kind: Hashable,
-    known: dict[Hashable, tuple[int, _Made]],
+    known: dict[Hashable, tuple[int, int, _Made]],
     live: Live,
     *given: object,
     **named: object,
@@ -50,12 +52,23 @@ def _again(
     arguments, shape = tree_flatten((given, named))
     key = (kind, str(shape), *map(_described, arguments))
     if key in known:
-        above, kept = known[key]
+        above, left, noted = known[key]
         live.bump(above)
-        return kept.again(arguments)
+        _leave(left, arguments)
+        return noted.again(arguments)
+    before = live.now
     made, above = live.above(lambda: forward(*given, **named))
-    known[key] = above, _Made.of(made, arguments)
+    noted = _Made.of(made, arguments)
+    known[key] = above, live.now - before - sum(noted.sizes), noted
     return made
+
+
+def _leave(size: int, arguments: Sequence[object]) -> None:
+    """Have so many bytes live as long as the cache among the arguments."""
+    cache = next((item for item in arguments if isinstance(item, Cache)), None)
+    like = next((item for item in arguments if isinstance(item, torch.Tensor)), None)
+    if size > 0 and cache is not None and like is not None:
+        vars(cache).setdefault("_left", []).append(like.new_empty(size, dtype=torch.uint8))
 
 
 def _kind(block: nn.Module) -> Hashable:

@@ -224,6 +224,18 @@ def test_equal_blocks_are_gone_through_once(name, monkeypatch):
     assert 0 < kinds < sum(len(list(part.children())) for part in once._renderers.transformer.children())
 
 
+@pytest.mark.parametrize("name", ["sana-0.6b-1k", "z-image-turbo", "krea-2-raw"])
+def test_layers_that_are_not_gone_through_leave_as_much_in_a_cache(name, monkeypatch):
+    asked = task(name, prompt="a fox")
+    quick = foresight(name).encoding(asked)[1]
+    monkeypatch.setattr(repeats, "once", lambda _blocks, _live: nullcontext())
+    each = foresight(name).encoding(asked)[1]
+    assert quick == each
+    monkeypatch.undo()
+    monkeypatch.setattr(repeats, "_leave", lambda _size, _arguments: None)
+    assert foresight(name).encoding(asked)[1].activations < each.activations
+
+
 def test_a_block_of_other_switches_or_counts_is_another():
     first, second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
     assert repeats._kind(first) == repeats._kind(second)
