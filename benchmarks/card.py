@@ -49,7 +49,7 @@ STARTING_S = 2.0
 LEAST_S = 3.0
 """With less time than that no section is started."""
 
-LAST_S = 10.0
+LAST_S = 20.0
 """For predictions that are not there when the last section has ended: they were begun with the first."""
 
 RATES = "rates"
@@ -75,11 +75,11 @@ SECTIONS = tuple(
     for number, name, seconds, work in (
         (1, "versions", 10, "benchmarks.card_device:versions"),
         (2, RATES, 14, "benchmarks.card_device:speeds"),
-        (3, "meter", 20, "benchmarks.card_device:meter"),
+        (3, "meter", 16, "benchmarks.card_device:meter"),
         (4, "session", 32, "benchmarks.card_stages:session"),
         (5, "kernels", 50, "benchmarks.card_kernels:kernels"),
-        (6, "decode", 20, "benchmarks.card_decode:decode"),
-        (7, "steps", 70, "benchmarks.card_settings:steps"),
+        (6, "decode", 16, "benchmarks.card_decode:decode"),
+        (7, "steps", 68, "benchmarks.card_settings:steps"),
         (8, "compile", 70, "benchmarks.card_settings:compiled"),
         (9, "loop", 160, "benchmarks.card_programs:loop"),
         (10, "limit", 48, "benchmarks.card_programs:limit"),

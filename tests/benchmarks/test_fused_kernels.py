@@ -10,7 +10,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="no Triton on this system")
+pytestmark = [
+    pytest.mark.skipif(find_spec("triton") is None, reason="no Triton on this system"),
+    pytest.mark.xdist_group("kernels"),  # the interpreter takes half a minute: once for all
+]
 
 
 def printed(script, *arguments):

@@ -34,13 +34,18 @@ def test_the_session_makes_the_card_of_devices_the_current_one(cards):
     assert cards == ["cuda:1"]
 
 
-def test_a_limit_makes_it_the_current_one_before_it_measures(cards, monkeypatch):
-    def measured(_device):
-        raise RuntimeError(f"measured on {cards[-1]}")
+def test_a_limit_looks_at_the_card_before_it_makes_it_the_current_one(cards, monkeypatch):
+    """Since CUDA 12 that takes memory already, which would be counted as another program's."""
+    chosen, current = device.offer("1").devices[0], []
 
-    monkeypatch.setattr(cap, "Meter", measured)
-    with pytest.raises(RuntimeError, match="measured on cuda:1"):
-        cap.cap(device.offer("1").devices[0], 2**33)
+    def works(_device):
+        raise RuntimeError(f"works on {cards[-1]}")
+
+    monkeypatch.setattr(cap, "Meter", lambda _device: current.append(tuple(cards)))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", works)
+    with pytest.raises(RuntimeError, match="works on cuda:1"):
+        cap.cap(chosen, 2**33)
+    assert current == [()]
 
 
 def test_without_a_card_none_is_chosen(cards):
