@@ -44,3 +44,25 @@ def test_the_summary_names_every_side(sides, said):
         for name, rate in zip(["plain loop", *sides], (100.0, 200.0, 300.0), strict=False)
     ]
     assert benchmark.summary(rows) == said
+
+
+def test_who_ends_it_early_has_the_sides_that_were_done(tmp_path, monkeypatch):
+    def plain(_job, side, costs, _threads):
+        benchmark.take(side, [1.0, 3.0], 2.0)
+        costs.append({"flops": 1e12, "burst": 2e12, "sustained": 1e12})
+
+    def ours(_job, side, _threads):
+        if side.compile == "on":
+            raise KeyboardInterrupt
+        benchmark.take(side, [1.0, 2.0], 1.0)
+
+    monkeypatch.setattr(benchmark, "run_plain", plain)
+    monkeypatch.setattr(benchmark, "run_ours", ours)
+    target = tmp_path / "figures.csv"
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--model", "demo", "--compile", "both", "--csv", str(target)])
+    rows = list(csv.DictReader(target.read_text(encoding="utf-8").splitlines()))
+    assert [(row["side"], row["images_per_hour"], row["rounds"]) for row in rows] == [
+        ("plain loop", "1800.0", "1"),
+        ("run_batch", "3600.0", "1"),
+    ]
