@@ -211,7 +211,7 @@ CPU = Bench(
     loop_options=(),
     compile_batch=False,
     vram_limit=None,
-    patience=3.0,
+    patience=5.0,
 )
 
 

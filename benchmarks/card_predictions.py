@@ -1,4 +1,4 @@
-"""What a visit should find, computed beside it by a process of low priority that never sees the card.
+"""What a visit should find, computed beside it by a process that gives way and never sees the card.
 
 Memory is what `plan` predicts; time is what the work counted by benchmarks/roofline.py takes at the
 rates that were measured.
@@ -68,7 +68,7 @@ class Predictor:
 def _predict(bench: Bench, connection: Connection) -> None:
     if os.environ.get(forecast.SWITCH) == "0":
         return
-    if hasattr(os, "nice"):
+    if bench.on_card and hasattr(os, "nice"):  # a busy machine without one has no processor left for it
         os.nice(19)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with open(os.devnull, "w") as nowhere, tempfile.TemporaryDirectory() as folder:  # noqa: PTH123
