@@ -332,12 +332,10 @@ def compare(given: argparse.Namespace) -> None:
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
     for _ in range(given.rounds):
         run_plain(job, loop, costs, threads)
+        work = Work(*(statistics.median(cost[name] for cost in costs) for name in ("flops", "burst", "sustained")))
         for side in ours:
             run_ours(job, side, threads)
             # Now and not at the end alone: who ends it early has what was measured.
-            work = Work(
-                *(statistics.median(cost[name] for cost in costs) for name in ("flops", "burst", "sustained"))
-            )
             sides = [each for each in (loop, *ours) if each.per_image]
             settings, rows = kept(job, sides, work, given.csv, model.guidance)
     print(heading(settings, work))

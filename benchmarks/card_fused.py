@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,9 +32,7 @@ def fused(bench: Bench, say: Say) -> None:
     transformer: Any = camera.session.pipe.transformer
 
     def step(name: str, of: str) -> torch.Tensor:
-        """Latents, after one step that loads and compiles what there is to."""
-        _, first = camera.denoised([replace(task, steps=1)], embeds, settled)
-        latents, peak = camera.denoised([task], embeds, settled)
+        first, latents, peak = camera.warm_denoised(task, embeds, settled)
         note = f"the first took {first.seconds:.3g} s"
         say(f"{name}: a step", peak.seconds / task.steps, "s", of=of, note=note, headline=True)
         camera.tell(f"{name}: denoise", "denoise", peak)
@@ -65,9 +62,7 @@ def fused(bench: Bench, say: Say) -> None:
 def _decoded(
     camera: Camera, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], say: Say, name: str
 ) -> Any:
-    """Pixels, after a picture that loads and compiles what there is to."""
-    first = camera.decoded(task, latents, steps)[1]  # its pixels go: the next picture has their room
-    pixels, peak = camera.decoded(task, latents, steps)
+    first, pixels, peak = camera.warm_decoded(task, latents, steps)
     note = f"the first took {first.seconds:.3g} s"
     say(f"{name}: decode", peak.seconds, "s", of=DECODE, note=note, headline=True)
     camera.tell(f"{name}: decode", "decode", peak)

@@ -133,13 +133,11 @@ def compiled(bench: Bench, say: Say) -> None:
     camera, task = Camera(bench, bench.large, say), bench.large.task()
     embeds, _ = camera.encoded(task)
     settled = camera.session.prepare(Loads.IMAGES, task)
-    camera.denoised([replace(task, steps=1)], embeds, settled)
-    plain, plain_peak = camera.denoised([task], embeds, settled)
+    _, plain, plain_peak = camera.warm_denoised(task, embeds, settled)
     say("eager: a step", plain_peak.seconds / task.steps, "s", of=STEP)
     pixels, _ = camera.decoded(task, plain, settled)
     with _tokens_in_rows(camera):
-        camera.denoised([replace(task, steps=1)], embeds, settled)
-        made, peak = camera.denoised([task], embeds, settled)
+        _, made, peak = camera.warm_denoised(task, embeds, settled)
     note = f"latents differ by {largest_difference(made, plain):.3g}"
     say("eager, tokens in rows: a step", peak.seconds / task.steps, "s", of=STEP, note=note)
 

@@ -68,6 +68,20 @@ class Camera:
         made = self.session.decode(task, latents, steps, silent)
         return made.value, made.peak
 
+    def warm_denoised(
+        self, task: Task, embeds: list[bytes], steps: tuple[Call, ...]
+    ) -> tuple[StagePeak, torch.Tensor, StagePeak]:
+        """What a first step took, which loads and compiles what there is to; then latents, and what they took."""
+        cold = self.denoised([replace(task, steps=1)], embeds, steps)[1]
+        return cold, *self.denoised([task], embeds, steps)
+
+    def warm_decoded(
+        self, task: Task, latents: torch.Tensor, steps: tuple[Call, ...]
+    ) -> tuple[StagePeak, Any, StagePeak]:
+        """What a first picture took, whose pixels leave their room to the next; then pixels and what they took."""
+        cold = self.decoded(task, latents, steps)[1]
+        return cold, *self.decoded(task, latents, steps)
+
     def tell(self, name: str, stage: str, peak: StagePeak, setting: str = "", *, headline: bool = False) -> None:
         """What a stage took of the device, beside what was predicted."""
         key = self.scene.key
@@ -135,9 +149,8 @@ def _denoising(camera: Camera, task: Task, embeds: list[bytes], steps: tuple[Cal
 
 def _decoding(camera: Camera, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], say: Say) -> Any:
     give_back(camera.bench.device)
-    cold = camera.decoded(task, latents, steps)[1]  # its pixels go: the next picture has their room
+    cold, pixels, peak = camera.warm_decoded(task, latents, steps)
     say("decode: the first", cold.seconds, "s")
-    pixels, peak = camera.decoded(task, latents, steps)
     say("decode", peak.seconds, "s", of=DECODE, headline=True)
     camera.tell("decode", "decode", peak, headline=True)
     return pixels

@@ -28,8 +28,8 @@ with extra("test"):
     import triton.language as tl
 
 WIDE, STRIP, CHANNELS, WARPS = 4, 32, 128, 2
-"""What a program of the convolution makes: columns, rows and channels. With four columns it needs 126 registers on
-compute capability 9.0, with eight 237."""
+"""What a program of the convolution makes, columns, rows and channels, and its warps. More columns take more
+registers: ``python -m tests.benchmarks.assembled 90`` prints them."""
 
 TOKENS, SPANS = 64, 16
 """Of linear attention: tokens at a time, and parts that the sum over all tokens is made in."""
@@ -159,7 +159,7 @@ def _silu(value):
 
 @torch.library.custom_op("run_batch::linear_attention", mutates_args=())
 def linear_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
-    """Attention with ReLU in place of the softmax: its sums over tokens do not grow with their number.
+    """Attention with ReLU in place of the softmax, so that tokens are summed up once, whatever asks for them.
 
     All three ``[B, N, heads * D]``, contiguous and in half precision; ``D`` is a power of two, 16 or more. Gives
     ``[B, N, heads * D]``.
@@ -175,7 +175,7 @@ def linear_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     products = query.new_empty(images, spans, heads, head, head, dtype=torch.float32)
     totals = query.new_empty(images, spans, heads, head, dtype=torch.float32)
     _summed[heads, spans, images](
-        key, value, products, totals, tokens, heads, width, SPAN=span, BLOCK=TOKENS, HEAD=head, num_stages=3,
+        key, value, products, totals, tokens, heads, width, SPAN=span, BLOCK=TOKENS, HEAD=head,
     )  # fmt: skip
     made = torch.empty_like(query)
     _weighted[heads, triton.cdiv(tokens, TOKENS), images](

@@ -112,11 +112,9 @@ class Foresight:
     def _texts(self, task: Task) -> list[tuple[Embeds, StageWork]]:
         """The embeddings of a task's texts without their numbers."""
         texts = encode_tasks(task, self._source.family, "cuda")
-        parts = [part for module in _modules(self._encoders).values() for part in module.modules()]
-        layers = [layer for part in parts if isinstance(part, nn.ModuleList) for layer in part]
         for text in texts:
             if text not in self._embeds:
-                with _watched(self._encoders) as watched, repeats.once(layers, watched.live):
+                with _watched(self._encoders) as watched, repeats.once(self._layers, watched.live):
                     embeds = self._family.encode(self._encoders, text, DEVICE)
                 self._embeds[text] = (embeds, watched.work)
         return [self._embeds[text] for text in texts]
@@ -124,6 +122,12 @@ class Foresight:
     @cached_property
     def _encoders(self) -> DiffusionPipeline:
         return self._load(pipelines.is_picture)
+
+    @cached_property
+    def _layers(self) -> list[nn.Module]:
+        """Of the text encoders."""
+        parts = [part for module in _modules(self._encoders).values() for part in module.modules()]
+        return [layer for part in parts if isinstance(part, nn.ModuleList) for layer in part]
 
     @cached_property
     def _read_by(self) -> dict[str, Component]:

@@ -1,7 +1,6 @@
 """benchmarks/fused_kernels.py: right against float64, in the model, and compiled for cards that are not here."""
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -18,9 +17,8 @@ pytestmark = [
 
 def printed(script, *arguments):
     """The lines of JSON that a module of the tests prints, by their names."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"tests.benchmarks.{script}", *arguments]
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     return {line.pop("name"): line for line in lines}
